@@ -1,0 +1,21 @@
+//! Tollgate: a small API server whose endpoints are guarded by token buckets.
+pub mod access_log;
+pub mod api;
+pub mod app;
+pub mod breaker;
+pub mod client;
+pub mod config;
+pub mod exchange;
+pub mod healthcheck;
+pub mod json;
+pub mod limiter;
+pub mod log_writer;
+pub mod logging;
+pub mod metrics;
+pub mod problem;
+pub mod products;
+pub mod redis_client;
+pub mod route;
+pub mod server;
+pub mod start;
+pub mod validation;
