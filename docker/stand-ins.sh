@@ -124,7 +124,7 @@ make_nginx() {
     mkdir -p "$work/nginx/usr/sbin" "$work/nginx/etc/nginx" "$work/nginx/bin"
     cp -L "$("$here/tools.sh" nginx)" "$work/nginx/usr/sbin/nginx"
     # What an Alpine has of it, and the health check and the test use.
-    for applet in sh wget; do ln -s "$(command -v busybox)" "$work/nginx/bin/$applet"; done
+    for applet in sh wget sed tail; do ln -s "$(command -v busybox)" "$work/nginx/bin/$applet"; done
     import "$work/nginx" "$1"
 }
 

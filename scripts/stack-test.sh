@@ -24,7 +24,8 @@ case "${1:-}" in -h | --help) usage; exit 0 ;; '') ;; *) usage >&2; exit 2 ;; es
 cd "$(dirname "$0")/.."
 
 readonly PROJECT=tollgate-stack-test
-readonly NET=172.31.251
+# The front network gets the first of these that no other network has.
+readonly NETS='10.117.251 172.16.251 10.229.77'
 readonly LIMIT=5
 readonly REPLICAS=3
 # After so long a proxy has surely noticed that a replica is gone.
@@ -52,7 +53,6 @@ TOLLGATE_COMMIT=stack-test
 REPLICAS=$REPLICAS
 RATE_LIMIT=$LIMIT
 REFILL_RATE=0.1
-FRONT_NET=$NET
 PROXY_PUBLISH=127.0.0.1:0
 PROMETHEUS_PORT=0
 GRAFANA_PORT=0
@@ -147,6 +147,16 @@ check 'the image says what it is' is "$(label title) $(label licenses) $(label r
 # --- Start ---
 
 say 'starting the stack'
+# A run that was killed may have left something.
+compose down --volumes --remove-orphans --timeout 5 >/dev/null 2>&1 || true
+cp "$work/env" "$work/env.common"
+for NET in $NETS; do
+    { cat "$work/env.common"; echo "FRONT_NET=$NET"; } >"$work/env"
+    # shellcheck disable=SC2086 # words are what is wanted
+    ! compose create --no-build $services >"$work/create.log" 2>&1 || break
+    grep -Ei 'overlap|network' "$work/create.log" >&2 || true
+    compose down --volumes --remove-orphans >/dev/null 2>&1 || true
+done
 # shellcheck disable=SC2086 # words are what is wanted
 compose up -d --no-build --wait $services >"$work/up.log" 2>&1 || {
     cat "$work/up.log" >&2
