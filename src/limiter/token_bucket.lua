@@ -18,12 +18,12 @@
 -- The order of operations is that of bucket.rs: both are IEEE doubles and agree bit for bit. Change neither alone.
 
 -- Locals, because each look-up of a global is paid for once a bucket: 4 % of the script's time.
-local call, format = redis.call, string.format
+local KEYS, ARGV, call, format = KEYS, ARGV, redis.call, string.format
 local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
 
 local MAX_WAIT_US = 1e15
--- A full bucket is the same as none, so a key may go once it is full again; the margin covers rounding.
-local TTL_MARGIN_MS, MAX_TTL_MS = 1000, 1e12
+-- A full bucket is the same as none, so a key may go once it is full again.
+local MAX_TTL_S = 1e9
 
 -- Each field parsed as a number: the microseconds come without leading zeros.
 local time = call('TIME')
@@ -35,14 +35,29 @@ if #ARGV == 0 then
   return answer
 end
 
+local capacity_arg, rate_arg, cost_arg, capacity, rate, cost
+
+-- The whole second of Redis's clock in which a bucket's key ends: one to two seconds after it is full. The seconds are a
+-- grid so that a request which leaves the bucket full at nearly the same time as the last one did need not set it anew.
+local function end_s(tokens, at)
+  return floor((at + (capacity - tokens) * 1000000 / rate) / 1000000) + 2
+end
+
 for i = 1, #KEYS do
-  local key = KEYS[i]
-  local capacity, rate = tonumber(ARGV[4 * i - 3]), tonumber(ARGV[4 * i - 2])
-  local cost, n = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
+  local key, first = KEYS[i], 4 * i - 3
+  -- Equal strings are one string to Lua, so this compares no text; nearly always all buckets have one policy.
+  if ARGV[first] ~= capacity_arg or ARGV[first + 1] ~= rate_arg or ARGV[first + 2] ~= cost_arg then
+    capacity_arg, rate_arg, cost_arg = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+    capacity, rate, cost = tonumber(capacity_arg), tonumber(rate_arg), tonumber(cost_arg)
+  end
+  local n = tonumber(ARGV[first + 3])
 
   local state = call('HMGET', key, 'tokens', 'last_refill')
   local stored, last = tonumber(state[1]), tonumber(state[2])
-  if not stored or not last then
+  local set_to_end_s
+  if stored and last then
+    set_to_end_s = end_s(stored, last)
+  else
     stored, last = capacity, now
   end
 
@@ -50,12 +65,15 @@ for i = 1, #KEYS do
   local tokens = min(capacity, stored + (at - last) * rate / 1000000)
   local granted = min(n, floor(tokens / cost))
   tokens = tokens - granted * cost
-  -- Written digit by digit: Redis's own conversion keeps 14 of them and would lose microseconds.
-  local digits = format('%.17g', tokens)
+  -- Written digit by digit: Redis's own conversion keeps 14 of them and would lose microseconds. A whole number is written
+  -- several times faster as one.
+  local digits = format(tokens == floor(tokens) and '%d' or '%.17g', tokens)
   if granted > 0 then
-    call('HSET', key, 'tokens', digits, 'last_refill', format('%.0f', at))
-    local full_in_ms = ceil((capacity - tokens) * 1000 / rate) + (at - now) / 1000
-    call('PEXPIRE', key, format('%.0f', min(MAX_TTL_MS, full_in_ms + TTL_MARGIN_MS)))
+    call('HSET', key, 'tokens', digits, 'last_refill', format('%d', at))
+    local ends_s = end_s(tokens, at)
+    if ends_s ~= set_to_end_s then
+      call('EXPIREAT', key, format('%d', min(ends_s, now / 1000000 + MAX_TTL_S)))
+    end
   end
 
   local wait = 0
