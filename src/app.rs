@@ -141,13 +141,13 @@ impl App {
         self.draining_since.get_or_init(Instant::now);
     }
 
-    /// Answers a batch, empties `batch`; `before_waiting` is called when the thread is about to wait for Redis.
-    pub fn answer<E: Exchange>(&self, batch: &mut Vec<E>, before_waiting: impl Fn()) {
+    /// Answers a batch; `before_waiting` is called when the thread is about to wait for Redis.
+    pub fn answer<E: Exchange>(&self, batch: impl ExactSizeIterator<Item = E>, before_waiting: impl Fn()) {
         let taken_at = Instant::now();
         self.metrics.took_batch(batch.len());
         let mut limited = Vec::new();
         let mut clients = Vec::new();
-        for exchange in batch.drain(..) {
+        for exchange in batch {
             let pending = Pending::of(exchange, taken_at, self.pages);
             let needs_a_token = pending.asked.route == Route::ProtectedAction && pending.asked.decision.is_none();
             if needs_a_token && !self.refuses(&pending.exchange) {

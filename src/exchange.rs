@@ -132,7 +132,8 @@ impl Fields {
         self.0.push_str(": ");
         let from = self.0.len();
         let _infallible = write!(self.0, "{value}");
-        if self.0[from..].bytes().any(|byte| byte.is_ascii_control()) {
+        // All of it in one go, rather than up to the first: that is several bytes at a time.
+        if self.0[from..].bytes().fold(false, |found, byte| found | byte.is_ascii_control()) {
             let clean = self.0[from..].replace(|c: char| c.is_ascii_control(), " ");
             self.0.replace_range(from.., &clean);
         }

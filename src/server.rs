@@ -195,16 +195,13 @@ fn start_workers(app: &Arc<App>, server: &Arc<tiny_http::Server>, config: &Confi
 
 fn work(app: &App, server: &tiny_http::Server, batch_max: usize, _running: &Sender<()>) {
     let mut requests = Vec::with_capacity(batch_max);
-    let mut batch = Vec::with_capacity(batch_max);
     // Nobody unblocks this server, so an error is nothing but a reason to ask again.
     while server.recv_batch(&mut requests, batch_max).unwrap_or(true) {
         app.metrics().workers_busy.inc();
-        batch.extend(requests.drain(..).map(Call));
+        let batch = requests.drain(..).map(Call);
         // Handlers are guarded one by one; this guards the worker against whatever is left.
-        let answered = catch_unwind(AssertUnwindSafe(|| app.answer(&mut batch, || server.release_poller())));
-        if answered.is_err() {
+        if catch_unwind(AssertUnwindSafe(|| app.answer(batch, || server.release_poller()))).is_err() {
             app.metrics().worker_panics.inc();
-            batch.clear();
         }
         app.metrics().workers_busy.dec();
     }
@@ -275,10 +272,8 @@ impl Exchange for Call {
     fn answer(self, reply: Reply) {
         FIELDS.with_borrow_mut(|fields| {
             fields.clear();
-            for (name, value) in reply.fields.iter() {
-                if fields.push(name, value.as_bytes()).is_err() {
-                    log::error!("the header field {name} was left out: it cannot be sent");
-                }
+            if let Err(error) = fields.push_lines(reply.fields.as_lines().as_bytes()) {
+                log::error!("an answer's header fields were left out: {error}");
             }
             if let Err(error) = self.0.respond_parts(StatusCode(reply.status), fields, reply.body.bytes()) {
                 log::debug!("an answer could not be sent: {error}");

@@ -321,7 +321,7 @@ fn a_panic_in_a_handler_is_that_requests_500_is_counted_and_harms_no_other() {
     let app = start::app(&config, metrics, log_writer).expect("an app of the defaults");
     let (answers, received) = mpsc::channel();
     let made = |target, body| Made { target, body, answers: answers.clone() };
-    let mut batch = vec![
+    let batch = vec![
         made("/api/products", Some(PRODUCT.as_bytes())),
         made("/api/products", None),
         made("/api/protected-action", Some(b"1")),
@@ -329,8 +329,8 @@ fn a_panic_in_a_handler_is_that_requests_500_is_counted_and_harms_no_other() {
         made("/api/protected-action", Some(b"2")),
         made("/nowhere", None),
     ];
-    app.answer(&mut batch, || ());
-    drop((batch, answers));
+    app.answer(batch.into_iter(), || ());
+    drop(answers);
     let mut statuses = Vec::new();
     for (target, reply) in received {
         if reply.status == 500 {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use memchr::{memchr, memchr3};
+
 use super::encode::put_field;
 use crate::header::{is_safe_value, is_token};
 
@@ -57,18 +59,50 @@ impl FieldLines {
     /// # Errors
     /// If the name or the value is invalid, or the field is the engine's to write.
     pub fn push(&mut self, name: &str, value: &[u8]) -> Result<(), InvalidField> {
-        if !is_token(name.as_bytes()) {
-            return Err(InvalidField::Name);
-        }
         if !is_safe_value(value) {
             return Err(InvalidField::Value);
         }
-        if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+        self.admit(name.as_bytes())?;
+        put_field(&mut self.bytes, name.as_bytes(), value);
+        Ok(())
+    }
+
+    /// Appends fields that are lines already, each a name, a colon, a value and CRLF: all of them, or none.
+    ///
+    /// # Errors
+    /// If a line is not of that form, or a field would be refused by [`push`](Self::push).
+    pub fn push_lines(&mut self, lines: &[u8]) -> Result<(), InvalidField> {
+        let (has_server, has_date) = (self.has_server, self.has_date);
+        let checked = self.check_lines(lines);
+        if checked.is_ok() {
+            self.bytes.extend_from_slice(lines);
+        } else {
+            (self.has_server, self.has_date) = (has_server, has_date);
+        }
+        checked
+    }
+
+    fn check_lines(&mut self, mut lines: &[u8]) -> Result<(), InvalidField> {
+        while !lines.is_empty() {
+            let colon = memchr(b':', lines).ok_or(InvalidField::Name)?;
+            self.admit(&lines[..colon])?;
+            let value = &lines[colon + 1..];
+            let end = memchr3(b'\r', b'\n', 0, value).ok_or(InvalidField::Value)?;
+            lines = value[end..].strip_prefix(b"\r\n").ok_or(InvalidField::Value)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a field of this name may be sent; takes notice of those that the engine adds where they are missing.
+    fn admit(&mut self, name: &[u8]) -> Result<(), InvalidField> {
+        if !is_token(name) {
+            return Err(InvalidField::Name);
+        }
+        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved.as_bytes())) {
             return Err(InvalidField::Reserved);
         }
-        self.has_server |= name.eq_ignore_ascii_case("Server");
-        self.has_date |= name.eq_ignore_ascii_case("Date");
-        put_field(&mut self.bytes, name.as_bytes(), value);
+        self.has_server |= name.eq_ignore_ascii_case(b"Server");
+        self.has_date |= name.eq_ignore_ascii_case(b"Date");
         Ok(())
     }
 
@@ -122,6 +156,32 @@ mod tests {
             assert_eq!(fields.push(name, value), Err(why), "{name}");
         }
         assert!(fields.as_bytes().is_empty());
+    }
+
+    #[test]
+    fn lines_are_taken_all_or_none() {
+        let mut fields = FieldLines::new();
+        fields.push("A", b"b").unwrap();
+        let before = fields.clone();
+        for (lines, why) in [
+            (&b"X: y"[..], InvalidField::Value),
+            (b"X: y\n", InvalidField::Value),
+            (b"X: y\rZ: 1\r\n", InvalidField::Value),
+            (b"X: y\0\r\n", InvalidField::Value),
+            (b"X: y\r\n\r\n", InvalidField::Name),
+            (b"\r\n", InvalidField::Name),
+            (b"X y: z\r\n", InvalidField::Name),
+            (b"X\r\nY: z\r\n", InvalidField::Name),
+            (b"X: y\r\n Y: folded\r\n", InvalidField::Name),
+            (b"Date: x\r\nServer: x\r\nconnection: close\r\n", InvalidField::Reserved),
+        ] {
+            assert_eq!(fields.push_lines(lines), Err(why), "{}", lines.escape_ascii());
+            assert_eq!(fields, before, "{}", lines.escape_ascii());
+        }
+        fields.push_lines(b"").unwrap();
+        fields.push_lines(b"Date: today\r\nX: \r\nLocation: http://[::1]:80/\r\n").unwrap();
+        assert_eq!(fields.as_bytes(), b"A: b\r\nDate: today\r\nX: \r\nLocation: http://[::1]:80/\r\n");
+        assert!(fields.has("Date") && !fields.has("Server"));
     }
 
     #[test]
