@@ -308,7 +308,8 @@ impl Ready {
         state.followers += 1;
         self.followers.store(state.followers, Relaxed);
         loop {
-            let naps = quiet_naps < QUIET_NAPS;
+            // One that naps is enough; when it has gone, whoever leaves the poller next wakes another.
+            let naps = quiet_naps < QUIET_NAPS && state.nappers == 0;
             let left = patience.left();
             let limit = if naps { Some(left.map_or(NAP, |left| left.min(NAP))) } else { left };
             let receives = state.receives;
