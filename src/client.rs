@@ -89,17 +89,29 @@ impl Identify {
             // Collected, because the walk starts at the last line.
             let lines: Vec<&[u8]> = headers.x_forwarded_for.collect();
             if lines.is_empty() {
-                let lines: Vec<&[u8]> = headers.forwarded.collect();
-                self.walk(&mut client, &lines, forwarded_for);
+                // Where quotes are not closed nobody can tell one element from the next: the line as a whole is junk.
+                let elements = |line| split_unquoted(line, b',').unwrap_or_else(|| vec![line]);
+                let elements: Vec<&[u8]> = headers.forwarded.flat_map(elements).collect();
+                self.walk(&mut client, elements.into_iter().rev(), forwarded_for);
             } else {
-                self.walk(&mut client, &lines, address_of);
+                self.walk(
+                    &mut client,
+                    lines.into_iter().rev().flat_map(|line| line.rsplit(|&b| b == b',')),
+                    address_of,
+                );
             }
         }
         client.map_or(ClientId::Local, |address| ClientId::of(address, self.ipv6_prefix))
     }
 
-    fn walk(&self, client: &mut Option<IpAddr>, lines: &[&[u8]], parse: impl Fn(&[u8]) -> Option<IpAddr>) {
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|&b| b == b',')) {
+    /// Walks along `hops`, the nearest first, until one is not trusted or makes no sense.
+    fn walk<'h>(
+        &self,
+        client: &mut Option<IpAddr>,
+        hops: impl Iterator<Item = &'h [u8]>,
+        parse: impl Fn(&[u8]) -> Option<IpAddr>,
+    ) {
+        for hop in hops {
             // An empty element is allowed in any list (RFC 9110 5.6.1) and names nobody.
             let hop = hop.trim_ascii();
             if hop.is_empty() {
@@ -143,17 +155,56 @@ fn is_port(text: &str) -> bool {
     !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Reads the `for` parameter of one `Forwarded` element (RFC 7239, section 4).
+/// Reads the `for` parameter of one `Forwarded` element (RFC 7239, section 4), if there is one, and only one.
 fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
-    element.split(|&b| b == b';').find_map(|pair| {
+    let mut found = None;
+    for pair in split_unquoted(element, b';')? {
+        let pair = pair.trim_ascii();
+        if pair.is_empty() {
+            continue;
+        }
         let at = pair.iter().position(|&b| b == b'=')?;
-        let (name, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
-        if !name.eq_ignore_ascii_case(b"for") {
+        if pair[..at].eq_ignore_ascii_case(b"for") && found.replace(address_of(&unquoted(&pair[at + 1..])?)?).is_some()
+        {
             return None;
         }
-        let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        address_of(quoted.unwrap_or(value))
-    })
+    }
+    found
+}
+
+/// The parts of `text` between separators that stand outside of quoted strings (RFC 9110, section 5.6.4); `None` if a quoted
+/// string is not closed.
+fn split_unquoted(text: &[u8], separator: u8) -> Option<Vec<&[u8]>> {
+    let (mut parts, mut part_at, mut at, mut is_quoted) = (Vec::new(), 0, 0, false);
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => is_quoted = !is_quoted,
+            b'\\' if is_quoted => at += 1,
+            _ if byte == separator && !is_quoted => {
+                parts.push(&text[part_at..at]);
+                part_at = at + 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    parts.push(&text[part_at..]);
+    (!is_quoted).then_some(parts)
+}
+
+/// A value that is a token, or what a quoted string stands for.
+fn unquoted(value: &[u8]) -> Option<Vec<u8>> {
+    let Some(inner) = value.strip_prefix(b"\"") else {
+        return (!value.contains(&b'"')).then(|| value.to_vec());
+    };
+    let (mut bytes, mut plain) = (inner.iter(), Vec::with_capacity(inner.len()));
+    loop {
+        match bytes.next()? {
+            b'"' => return bytes.as_slice().is_empty().then_some(plain),
+            b'\\' => plain.push(*bytes.next()?),
+            byte => plain.push(*byte),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -236,11 +287,39 @@ mod tests {
             ("for=unknown", "10.0.0.1"),
             ("for=\"_secret\"", "10.0.0.1"),
             ("by=10.0.0.9", "10.0.0.1"),
+            ("for=1.1.1.1,, for=203.0.113.9;, ", "203.0.113.9"),
+            ("for=\"203.0.113\\.9\"", "203.0.113.9"),
         ];
         for (value, expected) in cases {
             assert_eq!(client(&identify, "10.0.0.1", &[], &[value]), expected, "{value}");
         }
         assert_eq!(client(&identify, "10.0.0.1", &["203.0.113.9"], &["for=192.0.2.1"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn what_stands_in_quotes_names_nobody() {
+        let identify = identify(&["10.0.0.0/8"]);
+        // A proxy quotes the client's own Host, in which nearly anything may stand.
+        for value in [
+            r#"proto=http;host="x,for=6.6.6.6;y";for=203.0.113.9"#,
+            r#"for=203.0.113.9;host="x,for=6.6.6.6;y""#,
+            r#"host="x;for=6.6.6.6;y";for=203.0.113.9"#,
+            r#"for="203.0.113.9";host="a,b""#,
+            r#"for=6.6.6.6, for=203.0.113.9;host="\",for=6.6.6.6;x=\"""#,
+        ] {
+            assert_eq!(client(&identify, "10.0.0.1", &[], &[value]), "203.0.113.9", "{value}");
+        }
+        // What a client left open swallows what the proxy added; no part of it is believed.
+        for value in [
+            r#"for=6.6.6.6;x=", for=203.0.113.9"#,
+            r#"for=6.6.6.6;x=", for="203.0.113.9";host="a""#,
+            r#"for="6.6.6.6"x"#,
+            r#"for=6.6.6.6"x""#,
+            "for=6.6.6.6;for=203.0.113.9",
+            "for=6.6.6.6;junk",
+        ] {
+            assert_eq!(client(&identify, "10.0.0.1", &[], &[value]), "10.0.0.1", "{value}");
+        }
     }
 
     #[test]

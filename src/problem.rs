@@ -204,8 +204,8 @@ pub fn draining() -> Reply {
 #[must_use]
 pub fn products_full(max_products: usize) -> Reply {
     Problem::of_status(507)
-        .detail(format!("The product store is full: it holds {max_products} products."))
-        .hint("Delete products that are no longer needed; MAX_PRODUCTS sets the limit.")
+        .detail(format!("The product store is full: it holds at most {max_products} products and 64 MiB."))
+        .hint("Delete products that are no longer needed; MAX_PRODUCTS sets the first of the limits.")
         .reply()
 }
 
@@ -234,6 +234,16 @@ pub fn product_in_doubt(retry_in: Duration) -> Reply {
         .hint(
             "Look for it before sending it again, or send it with an Idempotency-Key, which makes repeating harmless.",
         )
+        .reply()
+        .with("Retry-After", retry_in.as_secs() + 1)
+}
+
+/// 504: a product may have been deleted, but Redis did not say so in time.
+#[must_use]
+pub fn deletion_in_doubt(retry_in: Duration) -> Reply {
+    Problem::of_status(504)
+        .detail("The product store's Redis did not answer in time; the product may have been deleted.")
+        .hint("Send it again after the seconds that Retry-After names; 404 then says that it is gone.")
         .reply()
         .with("Retry-After", retry_in.as_secs() + 1)
 }

@@ -269,7 +269,11 @@ impl Exchange for Call {
         if body.len() > max_bytes { Err(BodyError::TooLarge) } else { Ok(Cow::Borrowed(body)) }
     }
 
-    fn answer(self, reply: Reply) {
+    fn answer(mut self, reply: Reply) {
+        // Who sends too much is likely to go on with it.
+        if reply.status == 413 {
+            self.0.end_connection();
+        }
         FIELDS.with_borrow_mut(|fields| {
             fields.clear();
             if let Err(error) = fields.push_lines(reply.fields.as_lines().as_bytes()) {

@@ -267,3 +267,25 @@ fn clients_that_stop_in_the_middle_of_their_upload_hold_up_nobody() {
     }
     drop(held);
 }
+
+#[test]
+fn a_large_answer_behind_one_that_takes_a_token_holds_no_worker_up() {
+    let server = Tollgate::start(&[("WORKERS", "1")]);
+    let description = "x".repeat(60_000);
+    for _ in 0..6 {
+        let product = format!(r#"{{"name":"large","description":"{description}","price":1}}"#);
+        assert_eq!(server.post("/api/products", &product).status, 201);
+    }
+    // They are one batch, in which the list is ready before the action.
+    let mut connection = server.connect();
+    connection.send(
+        b"POST /api/protected-action HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1\
+          GET /api/products HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    assert_eq!(
+        connection.receive("POST").expect("the first answer").text(),
+        r#"{"message":"Action performed successfully","data":1}"#
+    );
+    assert!(connection.receive("GET").expect("the second answer").text().len() > 360_000);
+    assert_eq!(server.get("/api/status").status, 200);
+}

@@ -174,6 +174,7 @@ fn a_body_may_have_as_many_bytes_as_configured_and_no_more() {
                 if is_too_long {
                     let detail = assert_problem(&response, 413, &what);
                     assert_eq!(detail, "The request body is larger than 40 bytes.");
+                    assert_eq!(response.header("Connection"), Some("close"), "{what}");
                 } else {
                     assert!(matches!(response.status, 200 | 201), "{what}: {response:?}");
                 }
@@ -213,7 +214,14 @@ fn the_details_of_the_replaced_system_stand_where_it_had_any() {
         ("POST", "/api/products", json, "{}", 422, "Validation failed for the request body."),
         ("GET", "/api/products?limit=x", json, "", 422, "Validation failed for the query."),
         ("POST", "/api/products", text, PRODUCT, 415, "The Content-Type says that the body is not JSON."),
-        ("POST", "/api/products", json, PRODUCT, 507, "The product store is full: it holds 1 products."),
+        (
+            "POST",
+            "/api/products",
+            json,
+            PRODUCT,
+            507,
+            "The product store is full: it holds at most 1 products and 64 MiB.",
+        ),
         (
             "POST",
             "/api/products",

@@ -10,7 +10,7 @@ use std::thread;
 
 use support::{GENEROUS, RedisServer, Setup, Tollgate, eventually, policy};
 use tollgate::metrics::Metrics;
-use tollgate::products::{CreateError, MemoryProducts, Page, ProductStore, RedisProducts};
+use tollgate::products::{CreateError, MAX_STORED_BYTES, MemoryProducts, Page, ProductStore, RedisProducts};
 use tollgate::validation::NewProduct;
 use uuid::Uuid;
 
@@ -61,9 +61,43 @@ each_store! {
     products_are_listed_in_order_of_creation
     pages_join_to_the_whole_also_when_the_last_one_seen_is_deleted
     a_full_store_refuses_and_loses_nothing
+    large_products_are_listed_as_small_ones_are
+    the_bytes_of_all_products_have_a_bound_too
     the_entity_tag_changes_with_every_change_and_only_then
     a_repeated_key_gives_the_first_product_back
     creators_at_the_same_time_never_exceed_the_bound_nor_share_an_id
+}
+
+fn large(name: &str, bytes: usize) -> NewProduct {
+    NewProduct { description: "x".repeat(bytes), ..product(name) }
+}
+
+fn large_products_are_listed_as_small_ones_are(open: fn(usize) -> Opened) {
+    let opened = open(100);
+    let store = &opened.store;
+    let all: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+    let ids: Vec<Uuid> = all.iter().map(|name| store.create(&large(name, 100_000), None).unwrap().id).collect();
+    let page = store.page(None, None).unwrap();
+    assert_eq!((names(&page), page.next_after), (all.clone(), None));
+    for (limit, after, shown) in [(5, None, 0..5), (7, Some(4), 5..12), (6, Some(4), 5..11), (100, Some(9), 10..12)] {
+        let page = store.page(Some(limit), after.map(|after: usize| ids[after])).unwrap();
+        assert_eq!(names(&page), all[shown.clone()], "{limit} after {after:?}");
+        assert_eq!(page.next_after, (shown.end < 12).then(|| ids[shown.end - 1]), "{limit} after {after:?}");
+    }
+}
+
+fn the_bytes_of_all_products_have_a_bound_too(open: fn(usize) -> Opened) {
+    let opened = open(1_000);
+    let store = &opened.store;
+    let made: Vec<Uuid> = std::iter::from_fn(|| {
+        let made = store.create(&large("large", 4_000_000), Some(&Uuid::new_v4().to_string()));
+        made.map_err(|error| assert_eq!(error, CreateError::Full)).ok().map(|product| product.id)
+    })
+    .collect();
+    assert_eq!(made.len(), MAX_STORED_BYTES / 4_000_100);
+    assert!(store.delete(&made[3]).unwrap());
+    assert!(store.create(&large("another", 4_000_000), None).is_ok(), "there is room again");
+    assert_eq!(store.create(&large("another", 4_000_000), None), Err(CreateError::Full));
 }
 
 fn a_product_is_found_by_its_id_until_it_is_deleted(open: fn(usize) -> Opened) {
@@ -260,4 +294,34 @@ fn an_acknowledged_product_outlives_the_api_and_redis() {
         Some(tollgate.get("/api/products")).filter(|answer| answer.status == 200)
     });
     assert_eq!(listed.text(), format!("[{}]", acknowledged.join(",")));
+}
+
+#[test]
+fn redis_counts_the_bytes_it_keeps_to_the_last_one() {
+    let server = RedisServer::start();
+    let store = redis_store(&server, 10);
+    let ids = ["a", "b\u{e9}"].map(|name| store.create(&product(name), Some(name)).unwrap().id);
+    let meta = |field: &str| server.cli(&["HGET", "tollgate:{products}:meta", field]).parse::<usize>().unwrap();
+    let kept = |id: &Uuid| store.get(id).unwrap().unwrap().len();
+    assert_eq!(meta("bytes"), ids.iter().map(kept).sum::<usize>());
+    // A fingerprint of 40 digits is remembered with each.
+    assert_eq!(meta("remembered_bytes"), meta("bytes") + 80);
+    assert!(ids.iter().all(|id| store.delete(id).unwrap()));
+    assert_eq!(meta("bytes"), 0);
+}
+
+#[test]
+fn of_large_products_only_the_latest_are_remembered_with_their_keys() {
+    let server = RedisServer::start();
+    let store = redis_store(&server, 1_000);
+    let made = |n: usize| store.create(&large(&n.to_string(), 4_000_000), Some(&n.to_string())).unwrap().id;
+    let first = made(0);
+    let fit = MAX_STORED_BYTES / 4_000_200;
+    let mut latest = first;
+    for n in 1..=fit {
+        assert!(store.delete(&latest).unwrap());
+        latest = made(n);
+    }
+    assert_eq!(made(fit), latest, "replayed");
+    assert_ne!(made(0), first, "forgotten, so made anew");
 }

@@ -22,7 +22,8 @@ pub(crate) fn with_json_body<E: Exchange>(
     if !says_json(exchange) {
         return problem::not_json();
     }
-    if exchange.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+    let codings = exchange.header_values("content-encoding").flat_map(|codings| codings.split(|&byte| byte == b','));
+    if !codings.map(<[u8]>::trim_ascii).all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")) {
         return problem::encoded();
     }
     match exchange.body(max_body_bytes) {

@@ -86,7 +86,12 @@ pub fn get(products: &dyn ProductStore, id: &str) -> Reply {
 #[must_use]
 pub fn delete(products: &dyn ProductStore, id: &str) -> Reply {
     let Some(id) = parse_id(id) else { return problem::no_such_product() };
-    or_unavailable(products.delete(&id).map(|found| if found { Reply::empty(204) } else { problem::no_such_product() }))
+    match products.delete(&id) {
+        Ok(true) => Reply::empty(204),
+        Ok(false) => problem::no_such_product(),
+        Err(unavailable) if unavailable.in_doubt => problem::deletion_in_doubt(unavailable.retry_in),
+        Err(unavailable) => problem::products_unavailable(unavailable.retry_in),
+    }
 }
 
 fn or_unavailable(answered: Result<Reply, Unavailable>) -> Reply {

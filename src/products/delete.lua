@@ -7,9 +7,11 @@
 --
 -- Why Lua: the three keys change together or not at all.
 
+local bytes = redis.call('HSTRLEN', KEYS[2], ARGV[1])
 if redis.call('HDEL', KEYS[2], ARGV[1]) == 0 then
   return 0
 end
+redis.call('HINCRBY', KEYS[3], 'bytes', -bytes)
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HINCRBY', KEYS[3], 'revision', 1)
 return 1

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use redis::{Cmd, Connection, RedisError, Script, Value};
 use uuid::Uuid;
 
-use super::{CreateError, IDEMPOTENCY_TTL, MAX_IDEMPOTENCY_KEYS, Page, Product, ProductStore, json_up_to_id};
+use super::{
+    CreateError, IDEMPOTENCY_TTL, MAX_IDEMPOTENCY_KEYS, MAX_STORED_BYTES, Page, Product, ProductStore, json_up_to_id,
+};
 use crate::metrics::RedisCommand;
 use crate::redis_client::{RedisClient, RedisFailure, Repeat, Unavailable, bytes, integer};
 use crate::validation::NewProduct;
 
-/// Products read with one call: Redis answers nobody else meanwhile.
+/// Products read with one call, and bytes of them, give or take one product: Redis answers nobody else meanwhile, and has to be
+/// done within its time-out.
 const CHUNK: usize = 500;
+const CHUNK_BYTES: usize = 256 * 1024;
 
 // One hash tag, so that all stand in one slot of a cluster.
 const ORDER: &str = "tollgate:{products}:order";
@@ -30,6 +34,15 @@ pub struct RedisProducts {
     create: Script,
     delete: Script,
     page: Script,
+}
+
+/// What one call reads.
+#[derive(Default)]
+struct Chunk {
+    /// How many products there are, up to the limit of the call.
+    found: usize,
+    /// The first of them: their ids, and their JSON.
+    products: Vec<(Uuid, Vec<u8>)>,
 }
 
 impl RedisProducts {
@@ -62,15 +75,17 @@ impl RedisProducts {
         })
     }
 
-    /// At most `limit` products after `after`: their ids, and their JSON.
-    fn chunk(&self, limit: usize, after: Option<Uuid>) -> Result<Vec<(Uuid, Vec<u8>)>, Unavailable> {
+    /// Products after `after`: at most `limit`, and no more than are read at once.
+    fn chunk(&self, limit: usize, after: Option<Uuid>) -> Result<Chunk, Unavailable> {
         let after = after.map_or_else(|| "-inf".to_owned(), |id| millisecond_of(&id).to_string());
-        let args: [&[u8]; 2] = [after.as_bytes(), &limit.to_string().into_bytes()];
-        let Value::Array(fields) = self.run(Repeat::Harmless, &self.page, &[ORDER, DATA], &args)? else {
-            return Ok(Vec::new());
-        };
+        let args = [after, limit.to_string(), CHUNK_BYTES.to_string()];
+        let args = args.each_ref().map(String::as_bytes);
+        let answer = self.run(Repeat::Harmless, &self.page, &[ORDER, DATA], &args)?;
+        let Value::Array(fields) = answer else { return Ok(Chunk::default()) };
+        let Some((found, pairs)) = fields.split_first() else { return Ok(Chunk::default()) };
+        let found = integer(found).and_then(|found| usize::try_from(found).ok()).unwrap_or(0);
         let pair = |pair: &[Value]| Some((id_of(bytes(&pair[0])?)?, bytes(&pair[1])?.to_vec()));
-        Ok(fields.chunks_exact(2).filter_map(pair).collect())
+        Ok(Chunk { found, products: pairs.chunks_exact(2).filter_map(pair).collect() })
     }
 }
 
@@ -90,16 +105,22 @@ impl ProductStore for RedisProducts {
     fn create(&self, new: &NewProduct, key: Option<&str>) -> Result<Product, CreateError> {
         let up_to_id = json_up_to_id(new);
         let random = Uuid::new_v4().simple().to_string();
-        let numbers = [self.max.to_string(), IDEMPOTENCY_TTL.as_millis().to_string(), MAX_IDEMPOTENCY_KEYS.to_string()];
+        let numbers = [
+            self.max.to_string(),
+            IDEMPOTENCY_TTL.as_millis().to_string(),
+            MAX_IDEMPOTENCY_KEYS.to_string(),
+            MAX_STORED_BYTES.to_string(),
+        ];
         // Fixed bits of a version 4 UUID stand in the middle, so the digits are taken from its ends.
         let digits = [&random[..12], &random[20..28]].concat();
-        let args: [&[u8]; 6] = [
+        let args: [&[u8]; 7] = [
             &up_to_id,
             digits.as_bytes(),
             numbers[0].as_bytes(),
             key.unwrap_or_default().as_bytes(),
             numbers[1].as_bytes(),
             numbers[2].as_bytes(),
+            numbers[3].as_bytes(),
         ];
         let keys = [ORDER, DATA, META, REMEMBERED, EXPIRY];
         // With a key a second run finds what the first one did; without, it would make a second product.
@@ -128,16 +149,18 @@ impl ProductStore for RedisProducts {
         loop {
             // One more than is shown tells whether there is a next page.
             let wanted = left.min(CHUNK);
-            let chunk = self.chunk(wanted + 1, after)?;
-            for (id, product) in chunk.iter().take(wanted) {
+            let Chunk { found, products } = self.chunk(wanted + 1, after)?;
+            let shown = products.len().min(wanted);
+            for (id, product) in &products[..shown] {
                 if json.len() > 1 {
                     json.push(b',');
                 }
                 json.extend_from_slice(product);
                 after = Some(*id);
             }
-            left -= wanted.min(chunk.len());
-            let is_last = chunk.len() <= wanted;
+            left -= shown;
+            // Nothing is shown of what was found only if Redis does not hold what was put there.
+            let is_last = found == shown || shown == 0;
             if is_last || left == 0 {
                 json.push(b']');
                 return Ok(Page { json, next_after: after.filter(|_| !is_last) });

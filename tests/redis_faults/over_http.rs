@@ -131,3 +131,25 @@ fn every_request_is_answered_while_redis_hangs() {
     redis.cont();
     redis_decides(&tollgate, "203.0.113");
 }
+
+#[test]
+fn a_change_that_redis_did_not_confirm_is_not_said_to_have_failed() {
+    let redis = RedisServer::start();
+    let tollgate = Tollgate::start(&[("REDIS_URL", &redis.url()), ("PRODUCT_STORE", "redis")]);
+    let product = r#"{"name":"n","description":"d","price":1}"#;
+    let made = tollgate.post("/api/products", product);
+    let location = made.header("Location").expect("a new product has a place").to_owned();
+    // So that Redis has the script, and is not asked twice.
+    assert_eq!(tollgate.request("DELETE", "/api/products/0190a5c4-0000-7000-8000-000000000000", &[], b"").status, 404);
+    let delete = || tollgate.request("DELETE", &location, &[], b"");
+    let create = || tollgate.post("/api/products", product);
+    for change in [&delete as &dyn Fn() -> Response, &create] {
+        // What only reads goes on, the question whether a connection lives included.
+        redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        let answer = change();
+        redis.cli(&["CLIENT", "UNPAUSE"]);
+        assert_eq!(answer.status, 504, "{answer:?}");
+        assert!(answer.number("Retry-After") >= 1);
+        eventually(GENEROUS, "Redis is asked again", || tollgate.get("/api/products").status == 200);
+    }
+}

@@ -294,7 +294,7 @@ impl Engine {
             status,
             server: self.server_name(),
             fields: FieldSource::Owned(&headers),
-            coding: if status.is_lengthless() { Coding::Silent } else { Coding::Length(body.len() as u64) },
+            coding: if status.is_lengthless(body.len()) { Coding::Silent } else { Coding::Length(body.len() as u64) },
             persistence: if closes { Persistence::Close } else { Persistence::Default },
         }
         .encode(&mut bytes);

@@ -52,6 +52,8 @@ pub struct Request {
     body_length: Option<usize>,
     /// The client will not send another request on this connection, or must not.
     is_last: bool,
+    /// The handler wants no further request on this connection.
+    ends_connection: bool,
     received_at: Instant,
     attachment: Option<Box<dyn Any + Send>>,
 }
@@ -147,6 +149,7 @@ impl Request {
                 Framing::Chunked => None,
             },
             is_last,
+            ends_connection: false,
             received_at: at,
             attachment: None,
         }
@@ -175,6 +178,7 @@ impl Request {
             secure: made.secure,
             body_length: made.body_length,
             is_last: false,
+            ends_connection: false,
             received_at: Instant::now(),
             attachment: None,
         }
@@ -333,6 +337,11 @@ impl Request {
         &mut self.payload
     }
 
+    /// Has the connection end with the answer to this request, unless more requests have been received on it already.
+    pub fn end_connection(&mut self) {
+        self.ends_connection = true;
+    }
+
     /// Sends a response.
     ///
     /// # Errors
@@ -380,7 +389,7 @@ impl Request {
     pub fn respond_parts(mut self, status: StatusCode, fields: &FieldLines, body: &[u8]) -> io::Result<()> {
         let Some(link) = self.link.take() else { return Ok(()) };
         let closes = self.closes(&link);
-        let coding = if status.is_lengthless() { Coding::Silent } else { Coding::Length(body.len() as u64) };
+        let coding = if status.is_lengthless(body.len()) { Coding::Silent } else { Coding::Length(body.len() as u64) };
         with_write_buffer(|out| {
             self.head(&link, status, FieldSource::Lines(fields), coding, closes).encode(out);
             if self.method != Method::Head && !status.is_bodiless() {
@@ -424,7 +433,8 @@ impl Request {
             Some(stream) => stream.connection.leave_body(),
             None => false,
         };
-        self.is_last || leaves_rest || link.connection.engine().is_draining() && link.connection.ends_with(link.seq)
+        let shall_end = self.ends_connection || link.connection.engine().is_draining();
+        self.is_last || leaves_rest || shall_end && link.connection.ends_with(link.seq)
     }
 
     fn head<'a>(

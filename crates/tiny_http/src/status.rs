@@ -85,9 +85,10 @@ impl StatusCode {
         matches!(self.0, 100..=199 | 204 | 304)
     }
 
-    /// Whether a response of this code says nothing about a length (RFC 9110, section 8.6).
-    pub(crate) fn is_lengthless(self) -> bool {
-        matches!(self.0, 100..=199 | 204)
+    /// Whether a response of this code, given so many bytes of body, says nothing about a length (RFC 9110, section 8.6). In
+    /// a 304 it would be the length of what was not sent, which is not nothing.
+    pub(crate) fn is_lengthless(self, body_len: usize) -> bool {
+        matches!(self.0, 100..=199 | 204) || self.0 == 304 && body_len == 0
     }
 }
 

@@ -80,6 +80,46 @@ fn large_answers_out_of_order_wait_for_their_turn() {
 }
 
 #[test]
+fn an_answer_that_comes_before_its_turn_waits_and_its_thread_does_not() {
+    let (server, mut client) = server();
+    client.send(GET.repeat(3));
+    let mut requests: Vec<_> = (0..3).map(|_| server.recv().unwrap()).collect();
+    let large = "x".repeat(2_000_000);
+    while let Some(request) = requests.pop() {
+        // The first comes last, from the same thread.
+        request.respond_parts(StatusCode(200), &FieldLines::new(), large.as_bytes()).unwrap();
+    }
+    thread::scope(|scope| {
+        // Somebody has to poll, for what the client does not take at once.
+        scope.spawn(|| while server.recv().is_ok() {});
+        (0..3).for_each(|_| assert_eq!(client.reply().text(), large));
+        server.unblock();
+    });
+}
+
+#[test]
+fn answers_that_wait_for_their_turn_take_no_more_memory_together_than_is_allowed() {
+    let limits = tiny_http::Limits { unsent_bytes: 3_000_000, ..limits() };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::with_options(listener, Options { limits, ..Options::default() }).unwrap();
+    let addr = server.server_addr().to_ip().unwrap();
+    let mut clients = [Client::connect(addr), Client::connect(addr)];
+    let large = "x".repeat(2_000_000);
+    let [first, other] = clients.each_mut().map(|client| {
+        client.send(GET.repeat(2));
+        let (first, second) = (server.recv().unwrap(), server.recv().unwrap());
+        second.respond_parts(StatusCode(200), &FieldLines::new(), large.as_bytes()).unwrap();
+        first
+    });
+    assert_eq!(server.stats().overflowed, 1);
+    text(first, "first");
+    drop(other);
+    assert_eq!(clients[0].reply().text(), "first");
+    assert_eq!(clients[0].reply().text(), large);
+    assert!(clients[1].is_gone(), "there was no memory for its answer");
+}
+
+#[test]
 fn a_request_that_is_dropped_or_whose_handler_panics_is_answered_with_500() {
     let (server, mut client) = server();
     client.send(GET.repeat(3));
@@ -399,19 +439,40 @@ fn head_requests_and_bodiless_statuses_are_answered_without_a_body() {
     let server = Running::new(Options::default(), 1, |request| match request.url() {
         "/204" => request.respond(Response::from_string("no").with_status_code(204)).unwrap(),
         "/304" => request.respond_parts(StatusCode(304), &FieldLines::new(), b"no").unwrap(),
+        "/304/parts" => request.respond_parts(StatusCode(304), &FieldLines::new(), b"").unwrap(),
+        "/304/empty" => request.respond(Response::empty(304)).unwrap(),
         "/500" => drop(request),
         _ => text(request, "hello"),
     });
     let mut client = server.client();
-    for (path, status, length) in
-        [("/", 200, Some("5")), ("/204", 204, None), ("/304", 304, Some("2")), ("/500", 500, Some("29"))]
-    {
+    for (path, status, length) in [
+        ("/", 200, Some("5")),
+        ("/204", 204, None),
+        ("/304", 304, Some("2")),
+        ("/304/parts", 304, None),
+        ("/304/empty", 304, None),
+        ("/500", 500, Some("29")),
+    ] {
         let head = client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n")).head().unwrap();
         assert_eq!((head.status, head.field("Content-Length")), (status, length), "{path}");
         assert_eq!(head.field("Transfer-Encoding"), None);
     }
     assert_eq!(client.get("/204").status, 204);
     assert_eq!(client.get("/").text(), "hello");
+}
+
+#[test]
+fn a_handler_may_end_the_connection() {
+    let server = Running::new(Options::default(), 1, |mut request| {
+        if request.url() == "/last" {
+            request.end_connection();
+        }
+        request.respond_parts(StatusCode(200), &FieldLines::new(), b"").unwrap();
+    });
+    let mut client = server.client();
+    assert!(!client.get("/").closes());
+    assert!(client.get("/last").closes());
+    assert!(client.is_closed());
 }
 
 #[test]

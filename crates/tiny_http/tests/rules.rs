@@ -48,6 +48,9 @@ const RULES: &[(&str, u16, After)] = &[
     ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, Closed),
     ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, Closed),
     ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, Closed),
+    ("GET / HTTP/1.1\r\nHost: a%zz\r\n\r\n", 400, Closed),
+    ("GET / HTTP/1.1\r\nHost: [1::2::3]\r\n\r\n", 400, Closed),
+    ("GET http://:80/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, Closed),
     ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, Closed),
     ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400, Closed),
     ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n", 400, Closed),
@@ -109,6 +112,20 @@ fn every_rule_holds_over_a_socket() {
     for (sent, status, after) in RULES {
         check(server.client().send(sent), sent, *status, *after);
     }
+}
+
+#[test]
+fn a_refusal_of_a_head_request_has_no_body() {
+    let server = Running::echo(limits());
+    for (sent, status, _) in RULES.iter().filter(|(_, status, _)| *status >= 400) {
+        let Some(rest) = sent.strip_prefix("GET ").or_else(|| sent.strip_prefix("POST ")) else { continue };
+        let mut client = server.client();
+        let head = client.send(format!("HEAD {rest}")).head().unwrap();
+        assert_eq!(head.status, *status, "{rest:?}");
+        assert_eq!(client.rest(), b"", "{rest:?}");
+    }
+    let cut_off = server.client().send("HEAD / HTTP/1.1\r\nHost: a\r\n").finish().rest();
+    assert!(cut_off.starts_with(b"HTTP/1.1 400 ") && cut_off.ends_with(b"\r\n\r\n"), "{}", cut_off.escape_ascii());
 }
 
 /// A rule's bytes one at a time, and cut in two at each place: the server reads the pieces by themselves or together, as

@@ -4,32 +4,38 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Collect, Collected, Connection, Output, Phase, State};
+use super::{Collect, Collected, Connection, Output, Parked, Phase, State};
 use crate::budget::Charge;
 use crate::head::HeadScan;
 use crate::reject::Rejection;
 use crate::socket::Direction;
-use crate::sync::wait;
 
 /// A client that takes this much of what waits for it gets the whole time-out again.
 const PROGRESS_BYTES: usize = 64 * 1024;
 
 impl Connection {
-    /// Sends the whole answer to request `seq`, or keeps it until it is its turn.
+    /// Sends the whole answer to request `seq`, or keeps it until it is its turn. It never waits for that: the answer before
+    /// it may be the same thread's to give.
     pub(crate) fn answer(self: &Arc<Self>, seq: u64, bytes: &[u8]) {
         let mut state = self.lock();
-        while !state.is_closed() && (state.written != seq || state.writing) {
-            if state.parked_bytes + bytes.len() <= self.engine.limits().pending_output_bytes {
-                state.parked_bytes += bytes.len();
-                state.parked.push_back((seq, bytes.to_vec()));
-                return;
-            }
-            state = wait(&self.turn, state, None);
+        if state.is_closed() {
+            return;
         }
-        if !state.is_closed() {
-            self.send(&mut state, bytes);
-            self.answered(state);
+        if state.written != seq || state.writing {
+            return self.park(&mut state, seq, bytes.to_vec());
         }
+        self.send(&mut state, bytes);
+        self.answered(state);
+    }
+
+    /// Keeps an answer until it is its turn. If there is no memory for it, the connection is closed.
+    fn park(&self, state: &mut State, seq: u64, bytes: Vec<u8>) {
+        let mut charge = Charge::new(self.engine.unsent());
+        if !charge.add(bytes.len()) {
+            self.engine.counters.overflowed.fetch_add(1, Relaxed);
+            return self.close(state);
+        }
+        state.parked.push_back(Parked { seq, bytes, _charge: charge });
     }
 
     /// The answer whose turn it was is written: the next ones follow, and then the input that had to wait.
@@ -62,9 +68,8 @@ impl Connection {
     }
 
     pub(super) fn send_parked(&self, state: &mut State) {
-        while let Some(at) = state.parked.iter().position(|(seq, _)| *seq == state.written) {
-            let Some((_, bytes)) = state.parked.swap_remove_back(at) else { return };
-            state.parked_bytes -= bytes.len();
+        while let Some(at) = state.parked.iter().position(|parked| parked.seq == state.written) {
+            let Some(Parked { bytes, .. }) = state.parked.swap_remove_back(at) else { return };
             self.send(state, &bytes);
             state.written += 1;
         }
@@ -178,8 +183,7 @@ impl Connection {
             self.send(state, &bytes);
             state.written += 1;
         } else {
-            state.parked_bytes += bytes.len();
-            state.parked.push_back((seq, bytes));
+            self.park(state, seq, bytes);
         }
     }
 

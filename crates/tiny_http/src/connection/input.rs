@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::body::BodyStream;
 use super::timer::Timer;
-use super::{Collect, Collected, Connection, Phase, State};
+use super::{Collect, Collected, Connection, Phase, State, begins_as_head};
 use crate::budget::Charge;
 use crate::framing::{BODY_TOO_LARGE, BodyDecoder, Piece};
 use crate::head::{Framing, Head, HeadScan, empty_lines};
@@ -74,7 +74,10 @@ impl Connection {
     fn end_of_input(self: &Arc<Self>, state: &mut State) {
         match state.phase {
             Phase::Head(ref scan) if *scan == HeadScan::default() && state.carry.is_empty() => state.last = true,
-            Phase::Head(_) | Phase::Collect(_) => self.reject(state, INCOMPLETE, false),
+            Phase::Head(_) | Phase::Collect(_) => {
+                let is_head = state.is_head();
+                self.reject(state, INCOMPLETE, is_head);
+            }
             Phase::Discard(..) => {
                 state.last = true;
                 state.phase = Phase::Head(HeadScan::default());
@@ -168,7 +171,7 @@ impl Connection {
                 Step::Took(skipped + self.begin_request(state, head, rest, requests))
             }
             Err(rejection) => {
-                self.reject(state, rejection, false);
+                self.reject(state, rejection, begins_as_head(rest));
                 Step::Waits(input.len())
             }
         }

@@ -127,12 +127,19 @@ struct State {
     written: u64,
     /// A responder is writing the answer `written` piece by piece.
     writing: bool,
-    parked: VecDeque<(u64, Vec<u8>)>,
-    parked_bytes: usize,
+    parked: VecDeque<Parked>,
     output: Output,
     timer: Timer,
     /// When the wheel will ask; `u64::MAX` if it will not.
     scheduled_ms: u64,
+}
+
+/// An answer that came before its turn.
+struct Parked {
+    seq: u64,
+    bytes: Vec<u8>,
+    /// What it takes of the memory for answers.
+    _charge: Charge,
 }
 
 /// Bytes that the client did not take yet.
@@ -169,6 +176,14 @@ impl State {
         matches!(self.phase, Phase::Closed)
     }
 
+    /// Whether the request that is coming in is a HEAD, as far as can be told.
+    fn is_head(&self) -> bool {
+        match &self.phase {
+            Phase::Collect(collect) => collect.is_head,
+            _ => begins_as_head(&self.carry),
+        }
+    }
+
     /// Whether a request that is read now can be handed out.
     fn may_hand_out(&self, engine: &Engine) -> bool {
         !self.last
@@ -188,6 +203,11 @@ impl State {
     }
 }
 
+/// Whether a head, which may be cut short or malformed, begins as that of a HEAD: then even a refusal has no body.
+fn begins_as_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HEAD ")
+}
+
 impl Connection {
     pub(crate) fn new(engine: Arc<Engine>, key: Key, socket: Socket, peer: Option<SocketAddr>) -> Arc<Self> {
         engine.counters.open.fetch_add(1, Relaxed);
@@ -203,7 +223,6 @@ impl Connection {
             written: 0,
             writing: false,
             parked: VecDeque::new(),
-            parked_bytes: 0,
             output: Output::default(),
             timer: Timer::None,
             scheduled_ms: u64::MAX,

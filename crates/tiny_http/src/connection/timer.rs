@@ -104,7 +104,10 @@ impl Connection {
                 self.close(state);
             }
             Timer::Linger(_) => self.close(state),
-            Timer::Head(_) => self.reject(state, HEAD_TIMEOUT, false),
+            Timer::Head(_) => {
+                let is_head = state.is_head();
+                self.reject(state, HEAD_TIMEOUT, is_head);
+            }
             Timer::Body(_) => match state.phase {
                 Phase::Collect(ref collect) => {
                     let is_head = collect.is_head;

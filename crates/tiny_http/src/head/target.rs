@@ -1,5 +1,6 @@
 //! The request target and `Host` (RFC 9112, sections 3.2 and 3.3).
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use crate::method::Method;
@@ -52,7 +53,8 @@ fn scheme_len(target: &[u8]) -> Option<usize> {
 fn parse_absolute(method: &Method, head: &[u8], rest: Range<usize>) -> Result<Target, Rejection> {
     let bytes = &head[rest.clone()];
     let path_at = bytes.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(bytes.len());
-    if path_at == 0 || !is_authority(&bytes[..path_at], false) {
+    // RFC 9110, section 4.2.1: an http URI has a host.
+    if matches!(bytes[..path_at], [] | [b':', ..]) || !is_authority(&bytes[..path_at], false) {
         return Err(Rejection::new(RejectReason::RequestLine, "The authority of the target is invalid."));
     }
     let split = rest.start + path_at;
@@ -75,7 +77,7 @@ pub(super) fn is_authority(bytes: &[u8], port_required: bool) -> bool {
         _ => memchr::memchr(b':', bytes).unwrap_or(bytes.len()),
     };
     let (host, port) = bytes.split_at(host_end);
-    let host_is_valid = matches!(host, [b'[', ..]) || host.iter().all(|&byte| is_reg_name_byte(byte));
+    let host_is_valid = matches!(host, [b'[', ..]) || is_reg_name(host);
     let port_is_valid = match port {
         [] => !port_required,
         [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit) && !(port_required && digits.is_empty()),
@@ -84,14 +86,35 @@ pub(super) fn is_authority(bytes: &[u8], port_required: bool) -> bool {
     host_is_valid && port_is_valid && !(port_required && host.is_empty())
 }
 
+/// What stands between the brackets (RFC 3986, section 3.2.2): an IPv6 address, or `v`, a version, a dot and something.
 fn is_ip_literal(inner: &[u8]) -> bool {
-    inner.len() >= 2 && inner.iter().all(|&byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'v' | b'V'))
+    if let [b'v' | b'V', future @ ..] = inner {
+        let Some(dot) = memchr::memchr(b'.', future) else { return false };
+        let (version, address) = (&future[..dot], &future[dot + 1..]);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && !address.is_empty()
+            && address.iter().all(|&byte| byte == b':' || is_plain(byte));
+    }
+    std::str::from_utf8(inner).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// RFC 3986, section 3.2.2, `reg-name`; the percent sign is taken without looking at its digits.
-fn is_reg_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
+/// RFC 3986, section 3.2.2, `reg-name`; it may be empty.
+fn is_reg_name(host: &[u8]) -> bool {
+    let mut rest = host;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            [byte, rest @ ..] if is_plain(*byte) => rest,
+            _ => return false,
+        };
+    }
+}
+
+/// RFC 3986, `unreserved` and `sub-delims`.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
 }
 
 #[cfg(test)]
@@ -118,6 +141,7 @@ mod tests {
             (Method::Options, "http://a.test/", Ok("/")),
             (Method::Get, "http://", Err(400)),
             (Method::Get, "http:///path", Err(400)),
+            (Method::Get, "http://:80/path", Err(400)),
             (Method::Get, "http://user@a.test/", Err(400)),
             (Method::Get, "ftp://a.test/", Err(400)),
             (Method::Get, "a.test:80", Err(400)),
@@ -144,11 +168,34 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_an_optional_port() {
-        for host in ["", "a", "a.test:80", "127.0.0.1", "[::1]", "[2001:db8::1]:8080", "a:", "x_y", "%41"] {
+        for host in ["", "a", "a.test:80", "127.0.0.1", "[::1]", "[2001:db8::1]:8080", "a:", "x_y", "%41", "[v1.a:b]"] {
             assert!(is_authority(host.as_bytes(), false), "{host}");
         }
-        for host in ["a b", "a/b", "a@b", "a:b", "a:1:2", "[::1", "::1", "[]", "[g::]", "[::1]x", "a\tb", "a\\b", "é"]
-        {
+        for host in [
+            "a b",
+            "a/b",
+            "a@b",
+            "a:b",
+            "a:1:2",
+            "[::1",
+            "::1",
+            "[]",
+            "[g::]",
+            "[::1]x",
+            "a\tb",
+            "a\\b",
+            "é",
+            "a%",
+            "a%4",
+            "a%zz",
+            "[12]",
+            "[v]",
+            "[v1.]",
+            "[1::2::3]",
+            "[:::::]",
+            "[...]",
+            "[127.0.0.1]",
+        ] {
             assert!(!is_authority(host.as_bytes(), false), "{host}");
         }
     }

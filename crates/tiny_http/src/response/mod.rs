@@ -189,7 +189,7 @@ impl<R: Read> Response<R> {
     /// Chooses how the end of the body is marked. `te` is the client's wish (RFC 9110, section 10.1.4).
     pub(crate) fn plan(&self, version: &HTTPVersion, te: Option<&[u8]>, is_head: bool) -> Plan {
         let coding = match self.data_length {
-            _ if self.status_code.is_lengthless() => Coding::Silent,
+            length if self.status_code.is_lengthless(length.unwrap_or(0)) => Coding::Silent,
             None if *version <= (1, 0) => Coding::UntilClose,
             None => Coding::Chunked,
             Some(length) if *version <= (1, 0) => Coding::Length(length as u64),
