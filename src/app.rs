@@ -278,7 +278,7 @@ impl App {
         }
     }
 
-    /// Whether the request came after draining began; those in hand by then are answered as ever.
+    /// Whether the request came after draining began; those whose head was there by then are answered as ever.
     fn refuses<E: Exchange>(&self, exchange: &E) -> bool {
         self.draining_since.get().is_some_and(|&since| exchange.received_at() > since)
     }

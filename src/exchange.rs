@@ -18,7 +18,7 @@ pub trait Exchange: Sized {
     fn target(&self) -> &str;
     /// The peer's address; `None` on a Unix socket.
     fn peer(&self) -> Option<IpAddr>;
-    /// When the request had been received.
+    /// When the head of the request had been received.
     fn received_at(&self) -> Instant;
     /// The values of all header lines of this name (in any case), in the order they were sent.
     fn header_values(&self, name: &'static str) -> impl Iterator<Item = &[u8]>;

@@ -191,7 +191,14 @@ pub static SETTINGS: &[Setting] = {
         setting(Redis, "REDIS_POOL_SIZE", "N", Workers, "Connections to Redis").within(1, 1024, "connections"),
         setting(Redis, "REDIS_CONNECT_TIMEOUT_MS", "MS", Text("200"), "How long connecting to Redis may take")
             .milliseconds(),
-        setting(Redis, "REDIS_TIMEOUT_MS", "MS", Text("100"), "How long an answer of Redis may take").milliseconds(),
+        setting(
+            Redis,
+            "REDIS_TIMEOUT_MS",
+            "MS",
+            Text("100"),
+            "How long Redis may be silent while its answer is awaited",
+        )
+        .milliseconds(),
         setting(
             Redis,
             "REDIS_POOL_WAIT_MS",

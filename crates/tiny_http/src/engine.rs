@@ -31,6 +31,8 @@ use crate::wheel::Wheel;
 
 /// An idle connection of a draining server is given this long for a request that is on its way.
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
+/// And this long where it keeps others from being accepted.
+pub(crate) const PRESSED_GRACE: Duration = Duration::from_secs(1);
 /// The longest body that is taken from a reject handler.
 const REJECTION_BYTES: u64 = 64 * 1024;
 
@@ -55,8 +57,10 @@ pub(crate) struct Engine {
     /// When the leader that is polling will return by itself; 0 while none is.
     polls_until_ms: AtomicU64,
     again: Lock<Vec<Key>>,
-    /// The listener has connections waiting that there was no room for.
+    /// The listener is left alone until a connection ends.
     accept_paused: AtomicBool,
+    /// It was seen to have connections waiting meanwhile.
+    accept_pressed: AtomicBool,
     listening: AtomicBool,
     gone: AtomicBool,
     /// When draining has to be over, in milliseconds; `u64::MAX` while nobody drains.
@@ -90,6 +94,7 @@ impl Engine {
             polls_until_ms: AtomicU64::new(0),
             again: Lock::new(Vec::new()),
             accept_paused: AtomicBool::new(false),
+            accept_pressed: AtomicBool::new(false),
             listening: AtomicBool::new(true),
             gone: AtomicBool::new(false),
             drain_due_ms: AtomicU64::new(u64::MAX),
@@ -151,9 +156,16 @@ impl Engine {
         millis(elapsed)
     }
 
-    /// How long a connection may be idle: less when the server drains.
+    /// How long a connection may be idle: less when the server drains, or others wait to be accepted.
     pub(crate) fn idle_timeout(&self) -> Duration {
-        if self.is_draining() { DRAIN_GRACE.min(self.limits.idle_timeout) } else { self.limits.idle_timeout }
+        let longest = if self.is_draining() {
+            DRAIN_GRACE
+        } else if self.accept_pressed.load(Ordering::Relaxed) {
+            PRESSED_GRACE
+        } else {
+            Duration::MAX
+        };
+        longest.min(self.limits.idle_timeout)
     }
 
     /// Has the wheel ask connection `key` at `due_ms`, or before; returns when.
@@ -197,6 +209,18 @@ impl Engine {
     /// Says that connections wait in the kernel until one here ends.
     pub(crate) fn pause_accept(&self) {
         self.accept_paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Says that connections wait in vain: idle ones have to make room for them.
+    pub(crate) fn press(&self) {
+        self.accept_pressed.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that all that waited have been accepted.
+    pub(crate) fn relieve(&self) {
+        if self.accept_pressed.load(Ordering::Relaxed) {
+            self.accept_pressed.store(false, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn resume_accept(&self) -> bool {

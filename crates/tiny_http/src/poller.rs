@@ -15,7 +15,7 @@ use mio::{Events, Interest, Token};
 use rustix::io::Errno;
 
 use crate::connection::{Connection, Readiness};
-use crate::engine::Engine;
+use crate::engine::{Engine, PRESSED_GRACE};
 use crate::request::Request;
 use crate::slab::Key;
 use crate::socket::Acceptor;
@@ -40,6 +40,8 @@ pub(crate) struct Poller {
     /// Until when the listener is left alone, in milliseconds.
     accept_at_ms: u64,
     backoff_ms: u64,
+    /// Until when those that are idle have been told that others wait for their places, in milliseconds.
+    press_at_ms: u64,
     has_drained_listener: bool,
     // Emptied in each turn; here to be used again.
     batch: Vec<(Arc<Connection>, Readiness)>,
@@ -57,6 +59,7 @@ impl Poller {
             accepts: false,
             accept_at_ms: 0,
             backoff_ms: *BACKOFF_MS.start(),
+            press_at_ms: 0,
             has_drained_listener: false,
             batch: Vec::with_capacity(EVENTS),
             due: Vec::new(),
@@ -150,6 +153,7 @@ impl Poller {
                 // A connection may have ended just before that was said.
                 if !engine.resume_accept() {
                     self.accepts = false;
+                    self.press(engine, now_ms);
                     return;
                 }
             }
@@ -163,6 +167,9 @@ impl Poller {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.accepts = false;
+                    if now_ms >= self.press_at_ms {
+                        engine.relieve();
+                    }
                     return;
                 }
                 Err(error) => {
@@ -174,6 +181,20 @@ impl Poller {
                     }
                 }
             }
+        }
+    }
+
+    /// There is no room. If somebody waits for it, connections that are idle have to go soon. Told at most once in the time
+    /// they get, since it means to look at all of them.
+    fn press(&mut self, engine: &Engine, now_ms: u64) {
+        if now_ms < self.press_at_ms || !self.listener.as_ref().is_some_and(Acceptor::has_waiting) {
+            return;
+        }
+        self.press_at_ms = engine.after_ms(PRESSED_GRACE);
+        engine.press();
+        let all: Vec<_> = engine.connections.lock().values().cloned().collect();
+        for connection in all {
+            connection.idle_anew();
         }
     }
 

@@ -84,8 +84,8 @@ struct Payload {
 pub(crate) enum BodySource {
     /// Behind the head.
     Complete,
-    /// Behind the head, and charged for.
-    Collected(Charge),
+    /// Behind the head, and charged for; the head was there at this instant.
+    Collected(Charge, Instant),
     /// Partly behind the head, the rest still to come.
     Stream,
 }
@@ -129,7 +129,7 @@ impl Request {
         }
         let (stream, charge) = match body {
             BodySource::Complete => (None, None),
-            BodySource::Collected(charge) => (None, Some(charge)),
+            BodySource::Collected(charge, _) => (None, Some(charge)),
             BodySource::Stream => (Some(Link { connection: Arc::clone(&connection), seq }), None),
         };
         Self {
@@ -257,7 +257,7 @@ impl Request {
         self.remote_addr.as_ref()
     }
 
-    /// When the engine read the end of the head, or of the body if it collected that.
+    /// When the engine read the end of the head.
     #[must_use]
     pub fn received_at(&self) -> Instant {
         self.received_at

@@ -103,6 +103,15 @@ impl Acceptor {
         }
     }
 
+    /// Whether a connection waits to be accepted.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let mut listener = [match self {
+            Self::Tcp(listener) => PollFd::new(listener, PollFlags::IN),
+            Self::Unix(listener) => PollFd::new(listener, PollFlags::IN),
+        }];
+        matches!(poll(&mut listener, Some(&timespec(Duration::ZERO))), Ok(1))
+    }
+
     pub(crate) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {

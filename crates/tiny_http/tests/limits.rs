@@ -252,6 +252,19 @@ fn connections_beyond_the_cap_wait_until_one_ends() {
 }
 
 #[test]
+fn idle_connections_make_room_for_those_that_wait() {
+    let limits = Limits { connections: 2, idle_timeout: Duration::from_hours(1), ..Limits::default() };
+    let server = Running::echo(limits);
+    let mut idle = [server.client(), server.client()];
+    assert_eq!(idle[0].get("/").status, 200, "one has been used, the other never was");
+    eventually("both are there", || server.server.num_connections() == 2);
+    for _ in 0..3 {
+        assert_eq!(server.client().get("/").status, 200);
+    }
+    assert!(idle.iter_mut().all(Client::is_closed));
+}
+
+#[test]
 fn requests_beyond_the_queue_are_answered_with_503() {
     let limits = short(Limits { ready_requests: 2, pipelined_requests: 10, ..Limits::default() });
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

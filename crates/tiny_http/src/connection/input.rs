@@ -231,6 +231,7 @@ impl Connection {
             charge: Charge::new(self.engine.budget()),
             limit: self.engine.limits().buffered_body_bytes,
             must_continue: false,
+            since: self.engine.turn_instant(),
             of: Collected::New(head),
         }));
         took
@@ -262,10 +263,10 @@ impl Connection {
             }
             Ok(Piece::End(end)) => {
                 if let Some(collect) = take_collect(state) {
-                    let Collect { of, raw, charge, .. } = *collect;
+                    let Collect { of, raw, charge, since, .. } = *collect;
                     match of {
                         Collected::New(head) => {
-                            let body = BodySource::Collected(charge);
+                            let body = BodySource::Collected(charge, since);
                             self.hand_out(state, head, raw, body, requests);
                         }
                         Collected::Returned(request) => self.hand_out_again(state, *request, raw, charge, requests),
@@ -322,6 +323,7 @@ impl Connection {
             charge: Charge::new(self.engine.budget()),
             limit,
             must_continue,
+            since: self.engine.turn_instant(),
         }));
         state.readable = true;
         self.send_continue(&mut state);
@@ -375,6 +377,10 @@ impl Connection {
             self.reject(state, QUEUE_FULL, head.method == Method::Head);
             return false;
         }
+        let at = match body {
+            BodySource::Collected(_, since) => since,
+            BodySource::Complete | BodySource::Stream => self.engine.turn_instant(),
+        };
         let seq = state.handed_out;
         state.handed_out += 1;
         requests.push(Request::received(Received {
@@ -385,7 +391,7 @@ impl Connection {
             body,
             is_last: state.last,
             peer: self.peer,
-            at: self.engine.turn_instant(),
+            at,
         }));
         true
     }

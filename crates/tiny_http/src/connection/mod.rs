@@ -41,6 +41,7 @@ use std::collections::VecDeque;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, MutexGuard};
+use std::time::Instant;
 
 use crate::budget::Charge;
 use crate::engine::Engine;
@@ -100,6 +101,7 @@ struct Collect {
     limit: usize,
     /// The client waits for `100 Continue`.
     must_continue: bool,
+    since: Instant,
 }
 
 /// Where a request that is being collected was before.
@@ -261,8 +263,13 @@ impl Connection {
 
     /// The server starts to drain: an idle connection is given a moment for a request that is on its way.
     pub(crate) fn on_drain(self: &Arc<Self>, requests: &mut Vec<Request>) {
+        self.pump(&mut self.state.lock(), requests);
+        self.idle_anew();
+    }
+
+    /// The time for which a connection may be idle has changed, and counts from now.
+    pub(crate) fn idle_anew(&self) {
         let mut state = self.state.lock();
-        self.pump(&mut state, requests);
         if let Timer::Idle(_) = state.timer {
             state.timer = Timer::None;
         }
