@@ -383,10 +383,14 @@ impl Metrics {
                 }
             }
         }
-        for method in [Method::Get, Method::Post] {
+        for method in Method::ALL {
             self.new_request_counter(method, Handler::None, 404);
         }
-        self.new_request_counter(Method::Other, Handler::None, 400);
+        // What the engine refuses has no method and no handler.
+        for status in [400, 408, 413, 414, 417, 431, 501, 503, 505] {
+            self.new_request_counter(Method::Other, Handler::None, status);
+        }
+        self.duration_histogram(Method::Other, Handler::None);
     }
 }
 
@@ -395,11 +399,11 @@ fn expected_statuses(handler: Handler, method: Method) -> &'static [u16] {
     match (handler, method) {
         (Handler::None, _) => &[404],
         (_, Method::Options) => &[204],
-        (Handler::Products, Method::Post) => &[201, 400, 413, 415, 422, 500, 503, 507],
+        (Handler::Products, Method::Post) => &[201, 400, 408, 413, 415, 422, 500, 503, 504, 507],
         (Handler::Products, _) => &[200, 304, 422, 500, 503],
-        (Handler::Product, Method::Delete) => &[204, 404, 500, 503],
+        (Handler::Product, Method::Delete) => &[204, 404, 500, 503, 504],
         (Handler::Product, _) => &[200, 404, 500, 503],
-        (Handler::ProtectedAction, _) => &[200, 400, 413, 415, 422, 429, 500, 503],
+        (Handler::ProtectedAction, _) => &[200, 400, 408, 413, 415, 422, 429, 500, 503],
         (Handler::Root | Handler::Console | Handler::Docs | Handler::OpenApi, Method::Get) => &[200, 304, 500],
         // Hardly ever asked for: their series come with the first request.
         (Handler::Root | Handler::Console | Handler::Docs | Handler::OpenApi, _) => &[],
@@ -432,6 +436,8 @@ mod tests {
         for line in [
             r#"http_requests_total{handler="protected_action",method="POST",status="429"} 0"#,
             r#"http_requests_total{handler="none",method="GET",status="404"} 0"#,
+            r#"http_requests_total{handler="none",method="_OTHER",status="503"} 0"#,
+            r#"http_requests_total{handler="products",method="POST",status="504"} 0"#,
             r#"http_request_duration_seconds_count{handler="status",method="GET"} 0"#,
             r#"rate_limit_decisions_total{decision="fail_open",policy="protected-action"} 0"#,
             r#"rate_limit_refill_per_second{policy="protected-action"} 0.1"#,
