@@ -200,11 +200,12 @@ pub fn draining() -> Reply {
         .with("Retry-After", 1)
 }
 
-/// 507: no more products fit.
+/// 507: no more products fit, by their number or by the bytes of them.
 #[must_use]
-pub fn products_full(max_products: usize) -> Reply {
+pub fn products_full(max_products: usize, max_bytes: usize) -> Reply {
+    let max_mib = max_bytes / (1024 * 1024);
     Problem::of_status(507)
-        .detail(format!("The product store is full: it holds at most {max_products} products and 64 MiB."))
+        .detail(format!("The product store is full: it holds at most {max_products} products and {max_mib} MiB."))
         .hint("Delete products that are no longer needed; MAX_PRODUCTS sets the first of the limits.")
         .reply()
 }

@@ -325,3 +325,12 @@ fn of_large_products_only_the_latest_are_remembered_with_their_keys() {
     assert_eq!(made(fit), latest, "replayed");
     assert_ne!(made(0), first, "forgotten, so made anew");
 }
+
+#[test]
+fn a_count_that_has_gone_astray_does_not_keep_redis_busy_for_good() {
+    let server = RedisServer::start();
+    let store = redis_store(&server, 10);
+    server.cli(&["HSET", "tollgate:{products}:meta", "remembered_bytes", "1000000000000"]);
+    assert!(store.create(&product("a"), Some("a")).is_ok());
+    assert_eq!(server.cli(&["PING"]), "PONG");
+}

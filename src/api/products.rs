@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::api::entity_tag::is_named_by;
 use crate::exchange::{Body, Exchange, Reply};
-use crate::products::{CreateError, ProductStore};
+use crate::products::{CreateError, MAX_STORED_BYTES, ProductStore};
 use crate::redis_client::Unavailable;
 use crate::route::{percent_decoded, query};
 use crate::validation::{self, FieldError};
@@ -29,7 +29,7 @@ pub fn create<E: Exchange>(exchange: &mut E, products: &dyn ProductStore, max_bo
         Ok(new) => match products.create(&new, key.as_deref()) {
             Ok(product) => Reply::json(201, Body::Shared(product.json))
                 .with("Location", format_args!("/api/products/{}", product.id)),
-            Err(CreateError::Full) => problem::products_full(products.max_products()),
+            Err(CreateError::Full) => problem::products_full(products.max_products(), MAX_STORED_BYTES),
             Err(CreateError::KeyReused) => problem::idempotency_key_reused(),
             // With a key the client can simply ask again: there is no doubt that matters.
             Err(CreateError::Unavailable(unavailable)) if unavailable.in_doubt && key.is_none() => {

@@ -68,7 +68,8 @@ if key ~= '' then
   if too_many > 0 then
     forget(redis.call('ZRANGE', expiry, 0, too_many - 1))
   end
-  while remembered_bytes > max_bytes do
+  -- Looking for one to forget too: a count that has gone astray must not keep Redis here for good.
+  while remembered_bytes > max_bytes and redis.call('ZCARD', expiry) > 0 do
     forget(redis.call('ZRANGE', expiry, 0, 0))
     remembered_bytes = tonumber(redis.call('HGET', meta, 'remembered_bytes'))
   end

@@ -54,8 +54,8 @@ pub struct Limits {
     pub pipelined_requests: usize,
     /// Bytes of answers kept for a client that is slow to read; a responder that has more waits. Default 256 KiB.
     pub pending_output_bytes: usize,
-    /// Bytes of answers that clients are slow to read, all connections counted; the connection that would exceed it is closed.
-    /// One answer may have that much. Default 256 MiB.
+    /// Bytes of answers that came before their turn, or that clients are slow to read, all connections counted; the
+    /// connection that would exceed it is closed. One answer may have that much. Default 256 MiB.
     pub unsent_bytes: usize,
     /// Open connections. The process's limit of descriptors, less [`reserved_descriptors`](Self::reserved_descriptors),
     /// lowers it. Over it new connections wait in the kernel. Default 16,384.

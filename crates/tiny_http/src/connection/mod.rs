@@ -101,6 +101,7 @@ struct Collect {
     limit: usize,
     /// The client waits for `100 Continue`.
     must_continue: bool,
+    /// When collecting began: for a new request, when its head was there.
     since: Instant,
 }
 
